@@ -73,6 +73,11 @@ function ofOtherPayer({ reason: _reason, results: _results, alsoPaid: _alsoPaid,
   return { ...event, payment };
 }
 
+function partOf({ n, covers, count }: LinkPlan): NonNullable<PaymentLinkView["part"]> {
+  const [first = 1, last] = n === null ? [covers?.[0], covers?.at(-1)] : [n];
+  return { n: first, ...(last !== undefined && { to: last }), ...(count !== null && { count }) };
+}
+
 /** Undefined if the token of the plan's page is missing, or none of this node's secrets sealed it. */
 function planPathOf({ id, token }: LinkPlan, sealer: Sealer, lang: Language | undefined): string | undefined {
   const opened = token === null ? undefined : openToken(sealer, id, Buffer.from(token, "hex"), "plan");
@@ -83,7 +88,7 @@ const linkView = (link: PageLinkRow): PaymentLinkView => ({
   currency: link.currency,
   status: link.current_status,
   isReusable: link.is_reusable,
-  ...(link.plan && { part: { n: link.plan.n, ...(link.plan.count !== null && { count: link.plan.count }) } }),
+  ...(link.plan && { part: partOf(link.plan) }),
   ...(link.description !== null && { description: link.description }),
   ...(link.items !== null && { items: link.items }),
   ...(link.amount_minor !== null && { amountMinor: link.amount_minor }),

@@ -14,8 +14,8 @@ export interface PaymentLinkView {
   /** ISO 8601 UTC. */
   expiresAt?: string;
   isReusable: boolean;
-  /** Which instalment of a plan it is. `count`: of how many; absent if the plan has no end. */
-  part?: { n: number; count?: number };
+  /** Which instalment of a plan it is; with `to`: which ones it covers. `count`: of how many; absent if the plan has no end. */
+  part?: { n: number; to?: number; count?: number };
 }
 
 /** A provider that the payer may choose. The first one is selected, unless another `isSelected`. */

@@ -12,12 +12,15 @@ const currentStatus = `case when ${isOrderPaid} then 'paid' when l.status = 'ope
 /** A link, and the status that it will get next if that is another one. */
 export type ReadRow = LinkRow & { current_status: LinkStatus };
 
-/** The plan of a link that is an instalment. */
+/** The plan of a link that is an instalment, or covers several. */
 export interface LinkPlan {
   id: string;
   /** Encrypted, in hexadecimal digits. Null until a node has added it. */
   token: string | null;
-  n: number;
+  /** Null for a link that covers several. */
+  n: number | null;
+  /** The numbers that it covers. Null for an instalment. */
+  covers: number[] | null;
   /** The number of instalments. Null if the plan has no end. */
   count: number | null;
 }
@@ -34,9 +37,9 @@ const readStatement = {
 const findStatement = {
   name: "find-payment-link",
   text: `select ${readColumns}, (
-      select jsonb_build_object('id', p.id, 'token', encode(p.token, 'hex'), 'n', l.plan_n,
+      select jsonb_build_object('id', p.id, 'token', encode(p.token, 'hex'), 'n', l.plan_n, 'covers', l.covers,
         'count', case when p.schedule is null or p.schedule ? 'count' then p.next_n - 1 end)
-      from plan p where p.id = l.plan_uuid and l.plan_n is not null
+      from plan p where p.id = l.plan_uuid
     ) as plan
     from payment_link l where l.token_hash = $1`,
 } as const;

@@ -48,7 +48,12 @@ export function openPlans(options: OpenPlansOptions): OpenPlans {
   const { database, enabledProviders, shop, publicUrl } = options;
   const { pool } = database;
   const plans = createPlans({ ...options, pool });
-  const page = { ...options, pool, shop: () => ({ ...shop, name: shop.name ?? new URL(publicUrl()).host }) };
+  const page = {
+    ...options,
+    pool,
+    linkUpTo: plans.linkUpTo,
+    shop: () => ({ ...shop, name: shop.name ?? new URL(publicUrl()).host }),
+  };
   const isSandbox = enabledProviders.length > 0 && enabledProviders.every((one) => modeOf(one) === "sandbox");
   const settling = startSettling({ ...options, isSandbox });
   const advance = async (body: unknown): Promise<Date> => {

@@ -18,26 +18,47 @@ interface PartOrder {
   receipt: string | null;
   /** When the link changed last: when it was paid, if it is. */
   changed_at: string;
+  /** The link by which the instalment was paid, or is to be: its own, or the one that covered it. */
+  link: PartLink;
 }
 
-export type PageRow = PlanRow & { orders: Record<string, PartOrder> | null; now: Date };
+interface PartLink {
+  id: string;
+  /** Encrypted, in hexadecimal digits. */
+  token: string;
+}
+
+/** A link that covers several instalments, and whose payment is in progress or in review. */
+interface BusyLink extends PartLink {
+  covers: number[];
+  status: string;
+}
+
+export type PageRow = PlanRow & { orders: Record<string, PartOrder> | null; busy: BusyLink[] | null; now: Date };
 
 /** $1: the token's hash. */
 const pageStatement = {
   name: "read-plan-page",
   further: [
     `(
-      select jsonb_object_agg(l.id, jsonb_build_object('status', o.status, 'receipt', o.payment ->> 'receipt', 'changed_at', iso(l.changed_at)))
+      select jsonb_object_agg(l.id, jsonb_build_object('status', o.status, 'receipt', o.payment ->> 'receipt',
+        'changed_at', iso(l.changed_at), 'link', jsonb_build_object('id', payer.id, 'token', encode(payer.token, 'hex'))))
       from (
-        select id, order_id, covered_by, changed_at from payment_link
-        where plan_uuid = p.id and plan_n is not null order by plan_n desc limit ${instalmentsMax}
-      ) l
-      left join payment_link c on c.id = l.covered_by
-      cross join lateral (
-        select status, payment from "order"
-        where order_id = coalesce(c.order_id, l.order_id) and payment_link_id = coalesce(c.id, l.id) offset 0
+        select id, covered_by, changed_at from payment_link where plan_uuid = p.id and plan_n is not null
+        order by plan_n desc limit ${instalmentsMax}
+      ) l cross join lateral (
+        select id, order_id, token from payment_link where id = coalesce(l.covered_by, l.id) offset 0
+      ) payer cross join lateral (
+        select status, payment from "order" where order_id = payer.order_id and payment_link_id = payer.id offset 0
       ) o
     ) as orders`,
+    `(
+      select jsonb_agg(jsonb_build_object('covers', l.covers, 'status', o.status, 'id', l.id, 'token', encode(l.token, 'hex')))
+      from payment_link l cross join lateral (
+        select status from "order" where order_id = l.order_id and payment_link_id = l.id offset 0
+      ) o
+      where l.plan_uuid = p.id and l.plan_n is null and l.status = 'open' and o.status in ('pending', 'processing', 'review')
+    ) as busy`,
     "plan_now() as now",
   ],
   condition: "p.token_hash = $1",
@@ -58,16 +79,20 @@ export interface ViewOptions {
 export interface ViewRequest {
   shop: ShopView;
   lang: Language;
+  token: string;
+  /** The payer has chosen an amount that no provider takes. */
+  isTooMuch?: boolean;
   /** The language of the page's address, if it has one. */
   chosenLang?: Language | undefined;
   nonce: string;
 }
 
 /** Without what is personal: no name, number, id or metadata of the customer. */
-export function viewOf(row: PageRow, { chosenLang, ...page }: ViewRequest, options: ViewOptions): PlanView {
+export function viewOf(row: PageRow, { chosenLang, token, ...page }: ViewRequest, options: ViewOptions): PlanView {
   const endless = isEndless(row);
   return {
     ...page,
+    actionPath: pathOf(token, { lang: chosenLang }),
     status: row.status,
     ...(row.description !== null && { description: row.description }),
     currency: row.currency,
@@ -85,12 +110,14 @@ function partOf(
   { chosenLang, sealer }: { chosenLang: Language | undefined; sealer: Sealer },
 ): PartView {
   const order = row.orders?.[id];
-  const opened = openToken(sealer, id, Buffer.from(token, "hex"));
+  const busy = status === "open" ? row.busy?.find(({ covers }) => covers.includes(n)) : undefined;
+  const link = busy ?? order?.link ?? { id, token };
+  const opened = openToken(sealer, link.id, Buffer.from(link.token, "hex"));
   return {
     n,
     dueAt,
     amountMinor,
-    state: stateOf({ status, orderStatus: order?.status, dueAt }, row),
+    state: stateOf({ status, orderStatus: busy?.status ?? order?.status, dueAt }, row),
     ...(opened !== undefined && { path: `../pay/${pathOf(opened, { lang: chosenLang })}` }),
     ...(status === "paid" && order && { paidAt: order.changed_at }),
     ...(status === "paid" && order?.receipt && { receipt: order.receipt }),

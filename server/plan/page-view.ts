@@ -36,6 +36,10 @@ export interface PlanView {
   count?: number;
   /** In the order of their numbers; of an endless plan the newest. */
   parts: readonly PartView[];
+  /** Of the form for several instalments: the path of this page, with its query if it has one. */
+  actionPath: string;
+  /** The payer has chosen an amount that no provider takes. */
+  isTooMuch?: boolean;
   /** No provider of the plan moves money. */
   isTest: boolean;
   /** The interval at which the page looks for a change. By default it depends on whether a payment is in progress. */

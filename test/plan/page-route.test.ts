@@ -4,7 +4,7 @@ import { createOrderStore } from "../../server/order/store.ts";
 import type { Plan } from "../../server/plan/row.ts";
 import { useDatabase } from "../support/database.ts";
 import { call, startNode, type TestNode } from "../support/node.ts";
-import { createPlan, inDays, readPlan } from "../support/plan.ts";
+import { changePlan, createPlan, inDays, readPlan } from "../support/plan.ts";
 import { draftOf, paid } from "../support/store.ts";
 
 const file = useDatabase();
@@ -167,6 +167,69 @@ describe("GET /plan/:token", () => {
   });
 });
 
+describe("POST /plan/:token", () => {
+  /** Sends the form for several instalments. */
+  async function choose(plan: { url?: string }, n: string, search = ""): Promise<Opened & { location: string | null }> {
+    const body = new URLSearchParams({ n });
+    const { pathname } = new URL(plan.url ?? "");
+    const answer = await fetch(node.url + pathname + search, { method: "POST", body, redirect: "manual" });
+    const { status, headers } = answer;
+    return { status, headers, html: await answer.text(), location: headers.get("location") };
+  }
+
+  /** Opens the order of a link over several instalments. Returns the payment's id. */
+  async function openCovering({ planId }: Plan, amountMinor: bigint): Promise<string> {
+    const text = "select id, order_id from payment_link where order_id like $1 and plan_n is null";
+    const { rows } = await file.database.pool.query<{ id: string; order_id: string }>(text, [`${planId}-%`]);
+    const [link] = rows;
+    phones += 1;
+    const phone = `+2547${String(20_000_000 + phones)}`;
+    const { payment } = await store().open(
+      draftOf({ orderId: link?.order_id ?? "", amountMinor, phone, link: { id: link?.id ?? "", isReusable: false } }),
+    );
+    return payment?.id ?? "";
+  }
+
+  it("leads to the page of one link over all instalments up to the chosen one, and back", async () => {
+    const plan = await createPlan(node);
+    expect((await open(plan)).html).toMatch(/<option value="3">[^<]*3 payments, KES 300.00, up to/);
+    const { status, location } = await choose(plan, "2", "?lang=sw");
+    expect([status, location]).toEqual([303, expect.stringMatching(/^\.\.\/pay\/[\w-]{24}\?lang=sw$/)]);
+    expect((await choose(plan, "2", "?lang=sw")).location).toBe(location);
+    const { html } = await open({ url: `http://x/${location?.slice(3, 32)}` });
+    expect(html).toContain("Instalments 1 to 2 of 3");
+    expect(html).toContain("KES 200.00");
+    expect(html).toContain(`href="../plan/${plan.url?.slice(-24)}"`);
+  });
+
+  it("makes the page show the payment of several instalments, and its receipt for each of them", async () => {
+    const plan = await createPlan(node);
+    const { location } = await choose(plan, "3");
+    const payment = await openCovering(plan, 30_000n);
+    const busy = (await open(plan)).html;
+    expect(headingsOf(busy)).toContain("Payment in progress");
+    expect(busy).toContain(`<a href="${location}">`);
+    expect(busy).not.toContain("<form");
+    await store().advance(payment, paid({ amountMinor: 30_000n, receipt: "SLM9Q2W8E1" }));
+    const { html } = await open(plan);
+    expect(headingsOf(html)).toContain("Everything is paid");
+    expect(html.match(/SLM9Q2W8E1/g)).toHaveLength(3);
+  });
+
+  it("shows the plan for a number that cannot be paid, and says that an amount is too large", async () => {
+    const plan = await createPlan(node);
+    for (const n of ["0", "4", "-1", "x", "", "1e9", "99999999999"]) {
+      expect([n, (await choose(plan, n)).location]).toEqual([n, plan.url?.slice(-24)]);
+    }
+    const schedule = { amountMinor: 20_000_000, every: { months: 1 }, count: 3, firstDueAt: inDays(0) };
+    const { status, html } = await choose(await createPlan(node, { provider: "daraja", schedule }), "3");
+    expect([status, html.includes("This amount cannot be paid at once.")]).toEqual([400, true]);
+    await changePlan(node, plan.planId, "cancel");
+    expect((await choose(plan, "3")).location).toBe(plan.url?.slice(-24));
+    expect((await choose({ url: `http://x/plan/${"A".repeat(24)}` }, "2")).status).toBe(404);
+  });
+});
+
 describe("the page of an instalment's link", () => {
   it("names the instalment and leads to the plan's page", async () => {
     const plan = await createPlan(node);
@@ -199,7 +262,7 @@ describe("a stranger", () => {
   it("can only read the page", async () => {
     const plan = await createPlan(node);
     const { pathname } = new URL(plan.url ?? "");
-    for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
+    for (const method of ["PUT", "PATCH", "DELETE"]) {
       expect([method, (await call(node.url + pathname, { method })).status]).toEqual([method, 405]);
     }
     expect((await readPlan(node, plan.planId)).version).toBe(1);

@@ -150,6 +150,26 @@ describe("payer of a plan", () => {
     180_000,
   );
 
+  it.each([true, false])(
+    "pays several instalments at once (scripts: %s)",
+    async (javaScriptEnabled) => {
+      const plan = await createPlan(node, { description: "A phone", provider: "daraja" });
+      const { page, complaints } = await openPage(browser, { javaScriptEnabled });
+      await page.goto(plan.url ?? "");
+      await page.getByText("Pay several at once").click();
+      await page.getByLabel("How many to pay now").selectOption("2");
+      await page.getByRole("button", { name: "Continue" }).click();
+      await page.getByText("Instalments 1 to 2 of 3").waitFor();
+      await payHere(page);
+      await page.getByRole("link", { name: "All payments of this plan" }).click();
+      await page.getByText("KES 200.00 of KES 300.00 paid").waitFor();
+      await page.getByText("Instalment 3 of 3").waitFor();
+      expect(await page.getByText("Pay several at once").count()).toBe(0);
+      expect(complaints).toEqual([]);
+    },
+    60_000,
+  );
+
   it("keeps the language that they chose on both pages", async () => {
     const plan = await createPlan(node, { description: "A phone", provider: "daraja" });
     const { page } = await openPage(browser);

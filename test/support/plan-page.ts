@@ -44,6 +44,7 @@ export const planViewOf = (parts: readonly PartView[], change: Partial<PlanView>
   count: parts.length,
   parts,
   isTest: false,
+  actionPath: "token",
   nonce: "",
   ...change,
 });
@@ -62,6 +63,7 @@ export const planStates: Readonly<Record<string, PlanView>> = {
   "past-due": planViewOf(partsOf("paid", "overdue", "overdue", "later"), { status: "past_due" }),
   "in-progress": planViewOf(partsOf("paid", "inProgress", "later")),
   review: planViewOf(partsOf("paid", "review", "later")),
+  "too-much": planViewOf(partsOf("paid", "later", "later", "later"), { isTooMuch: true }),
   paused: planViewOf(partsOf("paid", "overdue", "later"), { status: "paused" }),
   cancelled: planViewOf(partsOf("paid", "cancelled", "cancelled"), { status: "cancelled", remainingMinor: 0 }),
   completed: planViewOf(partsOf("paid", "paid", "paid"), { status: "completed" }),

@@ -13,11 +13,17 @@ const openItemsMax = 3;
 export const amountOf = ({ order, paymentLink, canPay }: CheckoutView): number | undefined =>
   paymentLink.amountMinor ?? (canPay ? undefined : order?.amountMinor);
 
-/** Which instalment of its plan it is. */
-export function partText({ n, count }: { n: number; count?: number | undefined }, { locale, page }: Spoken): string {
-  const number = new Intl.NumberFormat(locale);
-  const template = count === undefined ? page.partOfEndless : page.part;
-  return fillIn(template, { n: number.format(n), ...(count !== undefined && { count: number.format(count) }) });
+/** Which instalment of its plan it is, or which ones it covers. */
+export function partText(
+  { n, to, count }: { n: number; to?: number; count?: number | undefined },
+  { locale, page }: Spoken,
+): string {
+  const { part, partOfEndless, parts, partsOfEndless } = page;
+  const [one, many] = count === undefined ? [partOfEndless, partsOfEndless] : [part, parts];
+  const [shown = "", last = "", all = ""] = [n, to, count]
+    .map((number) => number !== undefined && new Intl.NumberFormat(locale).format(number))
+    .map((text) => text || "");
+  return fillIn(to === undefined ? one : many, { n: shown, to: last, count: all });
 }
 
 export function summary(view: CheckoutView, spoken: Spoken): Html {

@@ -25,6 +25,8 @@ export const bangla: PageWords = {
   again: "আরেকটি পেমেন্ট করুন",
   part: "মোট {count}টি কিস্তির {n} নম্বর",
   partOfEndless: "{n} নম্বর পেমেন্ট",
+  parts: "মোট {count}টি কিস্তির {n} থেকে {to} নম্বর",
+  partsOfEndless: "{n} থেকে {to} নম্বর পেমেন্ট",
   plan: "এই প্ল্যানের সব পেমেন্ট",
   checkAgain: "আবার দেখুন",
   closed: {

@@ -24,6 +24,8 @@ export const english: PageWords = {
   again: "Make another payment",
   part: "Instalment {n} of {count}",
   partOfEndless: "Payment {n}",
+  parts: "Instalments {n} to {to} of {count}",
+  partsOfEndless: "Payments {n} to {to}",
   plan: "All payments of this plan",
   checkAgain: "Check again",
   closed: {

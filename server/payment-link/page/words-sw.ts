@@ -25,6 +25,8 @@ export const swahili: PageWords = {
   again: "Fanya malipo mengine",
   part: "Awamu ya {n} kati ya {count}",
   partOfEndless: "Malipo ya {n}",
+  parts: "Awamu ya {n} hadi {to} kati ya {count}",
+  partsOfEndless: "Malipo ya {n} hadi {to}",
   plan: "Malipo yote ya mpango huu",
   checkAgain: "Kagua tena",
   closed: {

@@ -45,6 +45,9 @@ export interface PageWords {
   part: string;
   /** The same for a plan without an end. Contains `{n}`. */
   partOfEndless: string;
+  /** Which instalments it covers. Contain `{n}` and `{to}`, and the first one `{count}`. */
+  parts: string;
+  partsOfEndless: string;
   /** The link to the page of the plan. */
   plan: string;
   /** The link that reloads the page of an open payment, in a browser without scripts. */

@@ -11,6 +11,7 @@ import { hashOf } from "../../payment-link/token.ts";
 import type { PartView, PlanView } from "../page-view.ts";
 import { type Spoken, wordsOf } from "./language.ts";
 import { dueText, partList } from "./part-list.ts";
+import { severalForm } from "./several.ts";
 import { presentPlan, type Shown } from "./state.ts";
 
 const style = checkoutStyle + readStyle(new URL("./plan.css", import.meta.url));
@@ -65,6 +66,7 @@ function card(view: PlanView, { notice, next }: Shown, spoken: Spoken): Html {
 ${view.isTest && html`<p class="test">${spoken.sdk.test}</p>`}
 ${notice && html`<div class="notice ${notice.tone}">${sign(notice.icon)}<div><h2>${notice.title}</h2><p>${notice.text}</p></div></div>`}
 ${next && onward(next, view, spoken)}
+${severalForm(view, spoken)}
 ${progress(view, spoken)}
 ${partList(view, spoken)}
 </section>`;

@@ -22,6 +22,14 @@ export interface PlanWords {
   review: Phrase;
   /** The link to a payment in progress. */
   see: string;
+  /** The form for several instalments: its summary, its label and its button. */
+  several: string;
+  howMany: string;
+  /** A choice of it. Contains `{date}`, `{count}` and `{amount}`. */
+  option: string;
+  goOn: string;
+  /** No provider takes the amount. */
+  tooMuch: string;
   /** Contains `{paid}` and `{total}`. */
   progress: string;
   /** Contains `{paid}`. */
