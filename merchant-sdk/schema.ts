@@ -2407,7 +2407,7 @@ export interface components {
         PlanPaymentRequest: {
             /** @description Pays all open instalments up to this one, in one order. By default the oldest open one. */
             n?: number | null;
-            /** @description Required if the plan has none, and several enabled providers can prompt for the amount. */
+            /** @description If the plan has none. By default the first one of `GET /v1/providers` that can prompt for the amount. */
             provider?: string | null;
         };
     };

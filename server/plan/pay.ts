@@ -18,7 +18,7 @@ export const payBody = z
       "Pays all open instalments up to this one, in one order. By default the oldest open one.",
     ),
     provider: orNull(z.string()).describe(
-      "Required if the plan has none, and several enabled providers can prompt for the amount.",
+      "If the plan has none. By default the first one of `GET /v1/providers` that can prompt for the amount.",
     ),
   })
   .meta({ id: "PlanPaymentRequest" });
@@ -89,10 +89,7 @@ function prompterOf(link: LinkRow, enabled: ReadonlyMap<string, Provider>, chose
     throw fieldError("body_invalid", "provider", "prompts no phone: send the payer the address of the page");
   }
   const money = { currency: link.currency, ...(link.amount_minor !== null && { amountMinor: link.amount_minor }) };
-  const fitting = [...enabled.values()].filter((one) => one.limits.phone && isFitting(one, money));
-  const [only, other] = fitting;
-  if (!only) throw fieldError("body_invalid", "provider", "is missing: no enabled provider can prompt for the amount");
-  if (!other) return only;
-  const names = fitting.map((one) => one.name).join(", ");
-  throw fieldError("body_invalid", "provider", `is required, because several can prompt for the amount: ${names}`);
+  const fitting = [...enabled.values()].find((one) => one.limits.phone && isFitting(one, money));
+  if (!fitting) throw fieldError("body_invalid", "provider", "no enabled provider can prompt for the amount");
+  return fitting;
 }

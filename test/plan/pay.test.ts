@@ -318,7 +318,6 @@ describe("POST /v1/plans/:planId/pay", () => {
     const noProvider = await createPlan(node, { customer: customer("01") });
     const refusals: [string, object, string, string][] = [
       [noPhone.planId, {}, "phone_invalid", "customer.phone"],
-      [noProvider.planId, {}, "body_invalid", "provider"],
       [noProvider.planId, { provider: "bkash" }, "body_invalid", "provider"],
       [noProvider.planId, { provider: "none" }, "provider_unknown", "provider"],
       [noPhone.planId, { provider: "lipana" }, "body_invalid", "provider"],
@@ -329,7 +328,16 @@ describe("POST /v1/plans/:planId/pay", () => {
     for (const [planId, body, code, path] of refusals) {
       expect(await prompt(planId, body)).toMatchObject({ body: { code, errors: [{ path }] } });
     }
-    expect((await prompt(noProvider.planId)).body.detail).toMatch(/daraja, .*lipana/);
+  });
+
+  it("prompts with the first provider that can, if neither the plan nor the request names one", async () => {
+    const { planId } = await createPlan(node, { customer: customer("01") });
+    const { body } = await asMerchant(node, "/v1/providers");
+    const [first] = body.data as unknown as { name: string }[];
+    expect(await prompt(planId)).toMatchObject({
+      status: 202,
+      body: { order: { payment: { provider: first?.name } } },
+    });
   });
 
   it("is refused for a plan that has ended, and while a payment is in progress", async () => {
