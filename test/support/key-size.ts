@@ -44,7 +44,12 @@ export function keyCalls(database: Database): Record<string, (() => Promise<unkn
   // With a connection of the pool, because its statements are explained.
   const connectAlone = async () => {
     const client = await pool.connect();
-    return Object.assign(client, { end: async () => client.release() });
+    const end = async (): Promise<void> => {
+      // The pool ends the connection itself later.
+      Reflect.deleteProperty(client, "end");
+      client.release();
+    };
+    return Object.assign(client, { end });
   };
   const ring = createKeyRing({ apiKeys: [], database: { connectAlone }, onError, onRecovered: onError });
   const keys = createKeys({ pool, onChange: async () => undefined });
