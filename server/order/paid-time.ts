@@ -14,7 +14,9 @@ const datePaymentsStatement = {
          and (e.payment ->> 'id' = p.id::text and is_final(e.status) or p.id = any (e.also_paid))),
         p.started_at)
       where p.id = any (array(
-        select id from payment where status = 'succeeded' and paid_at is null limit ${batch} for update skip locked))
+        select id from payment where status = 'succeeded' and paid_at is null
+        -- In the order of the index of these, because PostgreSQL would otherwise look for few of them among all payments.
+        order by id limit ${batch} for update skip locked))
       returning p.id
     )
     select count(*)::int = ${batch} as is_more from dated`,
