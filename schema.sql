@@ -47,6 +47,8 @@ create table plan (
   next_index int not null,                          -- and its place in the schedule
   grows_at timestamptz(3),                          -- when the next instalment is created; null: all are
   past_due_at timestamptz(3),                       -- when an active plan becomes past_due
+  collects_at timestamptz(3),                       -- when a node looks at it next, to ask for money; null: never, as things are
+  prompted_on date,                                 -- the day of the last prompt, in `time_zone`
   token_hash bytea,                                 -- as those of a payment link; both null: a node adds them soon
   token bytea,
   created_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
@@ -58,6 +60,7 @@ create index plan_growth on plan (grows_at) where grows_at is not null and statu
 create unique index plan_token on plan (token_hash) where token_hash is not null;
 create index plan_tokenless on plan (id) where token is null;
 create index plan_past_due on plan (past_due_at) where past_due_at is not null;
+create index plan_collection on plan (collects_at) where collects_at is not null and status in ('active', 'past_due');
 create index plan_customer_id on plan ((customer ->> 'id'), currency)
   where kind = 'instalments' and status in ('active', 'past_due', 'paused');
 create index plan_customer_phone on plan ((customer ->> 'phone'), currency)

@@ -2154,7 +2154,7 @@ export interface components {
                     amountMinor: number;
                 }[] | null;
             };
-            /** @description A time of day in the plan's time zone. Default: 09:00. */
+            /** @description When the customer is prompted on a day, from 08:00 to 20:00 in the plan's time zone. Default: 09:00. */
             promptAt?: string | null;
             /** @description The calendar of the plan. By default that of the currency's country. */
             timeZone?: string | null;

@@ -143,7 +143,8 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     notPersonal: [
       ...["id", "plan_id", "version", "status", "status_version", "status_at", "started_version", "started_at", "kind"],
       ...["provider", "currency", "lang", "schedule", "time_zone", "prompt_at", "remind_days_before", "grace_days"],
-      ...["next_n", "next_index", "grows_at", "past_due_at", "token_hash", "token", "created_at", "changed_at"],
+      ...["next_n", "next_index", "grows_at", "past_due_at", "collects_at", "prompted_on", "token_hash", "token"],
+      ...["created_at", "changed_at"],
     ],
     // A plan that goes on needs its data, however old it is.
     since: "changed_at",

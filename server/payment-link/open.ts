@@ -10,7 +10,7 @@ import { startLoop } from "../loop.ts";
 import type { StartPayment } from "../payment/start.ts";
 import type { Terms } from "../provider/enabled.ts";
 import type { Provider } from "../provider/provider.ts";
-import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
+import { addressKey, type Counter, createLimit, type Limit } from "../rate-limit.ts";
 import { createReservation, linkOfPayment } from "./page-order.ts";
 import { pageRoutes } from "./page-routes.ts";
 import type { PageStartOptions } from "./page-start.ts";
@@ -91,12 +91,16 @@ function createAdmit({
   limit,
 }: Pick<OpenPaymentLinksOptions, "counter" | "limit">): PageStartOptions["admit"] {
   const addresses = createLimit(counter, { subject: "address's payments", max: limit.pageIp, windowMs: hourMs });
-  const providers = createLimit(counter, { subject: "provider on pages", max: limit.pageProvider, windowMs: 60_000 });
+  const providers = createProviderLimit(counter, limit);
   return async (provider, address) => {
     await addresses.take(addressKey(address));
     await providers.take(provider);
   };
 }
+
+/** Payments with a provider that pages and plans start in a minute. */
+export const createProviderLimit = (counter: Counter, { pageProvider }: Pick<PageLimits, "pageProvider">): Limit =>
+  createLimit(counter, { subject: "provider on pages", max: pageProvider, windowMs: 60_000 });
 
 /** 1 s, because a reader of a link settles it first anyway. */
 const settleMs = 1_000;

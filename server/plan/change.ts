@@ -8,6 +8,7 @@ import { HubError } from "../errors.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { nextVersion as nextLinkVersion } from "../payment-link/settle.ts";
 import { readNow } from "./clock.ts";
+import { firstLookAt } from "./prompt-time.ts";
 import { readPlan } from "./read.ts";
 import { isEndless, type PlanRow, type PlanStatus } from "./row.ts";
 import { daysAfter, indexAfter } from "./schedule.ts";
@@ -17,13 +18,16 @@ import { nextVersion } from "./version.ts";
 const pauseStatement = {
   name: "pause-plan",
   text: `with changed_plan as (
-    update plan p set ${nextVersion("'paused'")}, past_due_at = null where p.id = $1 and p.version = $2 returning ${planMessageColumns}
+    update plan p set ${nextVersion("'paused'")}, past_due_at = null, collects_at = null where p.id = $1 and p.version = $2 returning ${planMessageColumns}
   ),
   ${makePlansDue}
   select id from changed_plan`,
 } as const;
 
-/** $3: when an instalment that is due now is overdue. $4: the place in the schedule of the next instalment that is not due. */
+/**
+ * $3: when an instalment that is due now is overdue. $4: the place in the schedule of the next instalment that is not due.
+ * $5: when it is looked at, to ask for money.
+ */
 const resumeStatement = {
   name: "resume-plan",
   text: `with locked_plan as materialized (select id from plan where id = $1 and version = $2 for no key update),
@@ -33,7 +37,7 @@ const resumeStatement = {
   ),
   changed_plan as (
     update plan p set ${nextVersion("'active'")}, next_index = greatest(p.next_index, $4::int),
-      past_due_at = (select min(overdue_at) from open_link)
+      past_due_at = (select min(overdue_at) from open_link), collects_at = $5
     from locked_plan where p.id = locked_plan.id returning ${planMessageColumns}
   ),
   ${makePlansDue}
@@ -52,7 +56,7 @@ const cancelStatement = {
     from open_link where l.id = open_link.id
   ),
   changed_plan as (
-    update plan p set ${nextVersion("'cancelled'")}, grows_at = null, past_due_at = null
+    update plan p set ${nextVersion("'cancelled'")}, grows_at = null, past_due_at = null, collects_at = null
     from locked_plan where p.id = locked_plan.id returning ${planMessageColumns}
   ),
   ${makePlansDue}
@@ -72,12 +76,15 @@ const resuming: Change = { statement: resumeStatement, done: ["active", "past_du
 const cancelling: Change = { statement: cancelStatement, done: ["cancelled"] };
 
 /** The dates of an endless plan that passed during the pause are skipped. */
-function resumption({ schedule, time_zone: timeZone, grace_days, next_index }: PlanRow, now: Date): unknown[] {
+function resumption(
+  { schedule, time_zone: timeZone, prompt_at: promptAt, grace_days, next_index }: PlanRow,
+  now: Date,
+): unknown[] {
   const next =
     schedule && isEndless({ schedule })
       ? indexAfter({ firstDueAt: new Date(schedule.firstDueAt), every: schedule.every, timeZone }, now, next_index)
       : next_index;
-  return [daysAfter(now, grace_days, timeZone), next];
+  return [daysAfter(now, grace_days, timeZone), next, firstLookAt(now, { timeZone, promptAt })];
 }
 
 /** More than any race takes: each try loses to another change of the same plan. */

@@ -34,6 +34,7 @@ const draftFields = {
   next_index: "int",
   grows_at: "timestamptz",
   past_due_at: "timestamptz",
+  collects_at: "timestamptz",
   token_hash: "bytea",
   token: "bytea",
 } as const;
@@ -158,6 +159,7 @@ const recordOf = (draft: PlanDraft, sealer: Sealer, id = uuidv7()): Record<keyof
   next_index: draft.instalments.length,
   grows_at: draft.isEndless ? draft.instalments.at(-1)?.dueAt : undefined,
   past_due_at: draft.instalments[0]?.overdueAt,
+  collects_at: draft.collectsAt,
 });
 
 /** The unique constraints that a concurrent request may violate. */

@@ -7,6 +7,7 @@ import { type Customer, customerBody, orNull, paymentBody, readCustomer } from "
 import { providersOf } from "../payment-link/draft.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { isStorable, parseInput, timeText } from "../validation.ts";
+import { firstLookAt } from "./prompt-time.ts";
 import { instalmentsMax, type PlanKind, planKinds, type RecurringSchedule } from "./row.ts";
 import { daysAfter, dueAtOf, indexAfter, isTimeZone, splitTotal, timeZoneOf } from "./schedule.ts";
 
@@ -69,7 +70,9 @@ export const planBody = z
     currency,
     description: description.describe("What the payer pays for. The pages of the instalments show it."),
     schedule: schedule.describe("Either `every` and an amount, or `instalments`."),
-    promptAt: orNull(promptTime).describe("A time of day in the plan's time zone. Default: 09:00."),
+    promptAt: orNull(promptTime).describe(
+      "When the customer is prompted on a day, from 08:00 to 20:00 in the plan's time zone. Default: 09:00.",
+    ),
     timeZone: orNull(z.string().refine(isTimeZone, "must be a time zone such as Africa/Nairobi")).describe(
       "The calendar of the plan. By default that of the currency's country.",
     ),
@@ -113,6 +116,8 @@ export interface PlanDraft {
   /** Those that are created with the plan. */
   instalments: DueInstalment[];
   isEndless: boolean;
+  /** When it is looked at first, to ask for money. */
+  collectsAt: Date;
   /** The request as JSON, to compare a repeated one with it. */
   request: string;
 }
@@ -124,6 +129,7 @@ export function readPlanDraft(value: unknown, enabled: ReadonlyMap<string, Provi
   if (rest.customer.id === undefined && rest.customer.phone === undefined) {
     throw fieldError("body_invalid", "customer", "must have an id or a phone");
   }
+  const promptAt = body.promptAt ?? "09:00";
   const terms: Terms = { body, enabled, timeZone, now };
   const { due, recurring } = given.instalments ? readInstalments(given, terms) : readRecurring(given, terms);
   const [provider] = requireFits(due, terms);
@@ -132,7 +138,7 @@ export function readPlanDraft(value: unknown, enabled: ReadonlyMap<string, Provi
     customer: provider ? readCustomer(rest.customer, provider, body.currency) : rest.customer,
     ...(recurring && { schedule: recurring }),
     timeZone,
-    promptAt: body.promptAt ?? "09:00",
+    promptAt,
     remindDaysBefore: [...new Set(body.remindDaysBefore ?? [3, 0])].toSorted((one, other) => other - one),
     graceDays,
     instalments: due.map(({ dueAt, amountMinor: amount }) => ({
@@ -140,6 +146,7 @@ export function readPlanDraft(value: unknown, enabled: ReadonlyMap<string, Provi
       overdueAt: daysAfter(dueAt, graceDays, timeZone),
       amountMinor: amount,
     })),
+    collectsAt: firstLookAt(now, { timeZone, promptAt }),
     isEndless: recurring !== undefined && recurring.count === undefined,
     request: JSON.stringify(body),
   };

@@ -11,6 +11,7 @@ import { makePlansDue, planMessageColumns } from "../delivery/plan-message.ts";
 import { run } from "../order/statement.ts";
 import type { DueInstalment } from "./draft.ts";
 import { insertInstalments, instalmentRows, planNames, toRecords } from "./instalment.ts";
+import { firstLookAt } from "./prompt-time.ts";
 import type { PlanRow } from "./row.ts";
 import { daysAfter, dueAtOf } from "./schedule.ts";
 import { nextVersion } from "./version.ts";
@@ -23,11 +24,11 @@ const numbersMax = 100;
 
 const growingStatement = {
   name: "read-growing-plans",
-  text: `select id, schedule, time_zone, grace_days, next_index from plan
+  text: `select id, schedule, time_zone, prompt_at, grace_days, next_index, plan_now() as now from plan
     where grows_at <= plan_now() and status in ('active', 'past_due') order by grows_at limit ${batch}`,
 } as const;
 
-/** $1: the plan. $2: its place in the schedule. $3: the instalment there. */
+/** $1: the plan. $2: its place in the schedule. $3: the instalment there. $4: when it is looked at, to ask for money. */
 const growStatement = {
   name: "grow-plan",
   text: `with growing as materialized (
@@ -46,7 +47,7 @@ const growStatement = {
   ${insertInstalments("growing")},
   changed_plan as (
     update plan p set ${nextVersion("p.status")}, next_n = i.n + 1, next_index = p.next_index + 1, grows_at = i.due_at,
-      past_due_at = case when p.status = 'active' then least(p.past_due_at, i.overdue_at) end
+      collects_at = least(p.collects_at, $4::timestamptz), past_due_at = case when p.status = 'active' then least(p.past_due_at, i.overdue_at) end
     from growing g cross join instalment i where p.id = g.id
     returning ${planMessageColumns}
   ),
@@ -54,7 +55,9 @@ const growStatement = {
   select id from changed_plan`,
 } as const;
 
-type GrowingRow = Pick<PlanRow, "id" | "schedule" | "time_zone" | "grace_days" | "next_index">;
+type GrowingRow = Pick<PlanRow, "id" | "schedule" | "time_zone" | "prompt_at" | "grace_days" | "next_index"> & {
+  now: Date;
+};
 
 /** Creates one instalment of each plan that is due to grow. Returns how many, and whether more may be due. Throws `store_unavailable`. */
 export async function growDuePlans(pool: pg.Pool, sealer: Sealer): Promise<{ changed: number; isUnfinished: boolean }> {
@@ -64,7 +67,8 @@ export async function growDuePlans(pool: pg.Pool, sealer: Sealer): Promise<{ cha
     const instalment = nextInstalment(plan);
     if (!instalment) continue;
     const [record] = toRecords(sealer, [instalment]);
-    changed += (await run(pool, growStatement, [plan.id, plan.next_index, JSON.stringify([record])])).length;
+    const look = firstLookAt(plan.now, { timeZone: plan.time_zone, promptAt: plan.prompt_at });
+    changed += (await run(pool, growStatement, [plan.id, plan.next_index, JSON.stringify([record]), look])).length;
   }
   // Once more after a change, because the new instalment may be due as well.
   return { changed, isUnfinished: changed > 0 };

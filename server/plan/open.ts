@@ -7,9 +7,12 @@ import type { ShopBrand } from "../config/shop.ts";
 import type { Database } from "../database/pool.ts";
 import { reportTask } from "../log.ts";
 import { startLoop } from "../loop.ts";
+import { createProviderLimit, type PageLimits } from "../payment-link/open.ts";
 import { resealTokens } from "../payment-link/reseal.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
+import type { Counter } from "../rate-limit.ts";
 import { advanceClock, readNow, resetClock } from "./clock.ts";
+import { collectDuePlans } from "./collect.ts";
 import { growDuePlans } from "./grow.ts";
 import { planPageRoutes } from "./page-routes.ts";
 import type { ViewOptions } from "./page-state.ts";
@@ -27,6 +30,8 @@ export interface OpenPlansOptions extends Omit<PlansOptions, "pool">, ViewOption
   shop: ShopBrand;
   tokens: Pick<WatchTokens, "issue">;
   isDraining: () => boolean;
+  counter: Counter;
+  limit: Pick<PageLimits, "pagePhone" | "pageProvider">;
   log: FastifyBaseLogger;
 }
 
@@ -76,14 +81,17 @@ export function openPlans(options: OpenPlansOptions): OpenPlans {
 /** 1 s, because a reader of a plan settles it first anyway. */
 const settleMs = 1_000;
 
-function startSettling({
-  database: { pool },
-  sealer,
-  secrets,
-  onChange,
-  isSandbox,
-  log,
-}: OpenPlansOptions & { isSandbox: boolean }) {
+function startSettling(options: OpenPlansOptions & { isSandbox: boolean }) {
+  const { sealer, secrets, onChange, isSandbox, isDraining, counter, limit, log } = options;
+  const { pool } = options.database;
+  const providers = createProviderLimit(counter, limit);
+  const collecting = {
+    ...options,
+    pool,
+    admit: (provider: string) => providers.take(provider),
+    // Test numbers are no phones, and the clock of the sandbox lets a month pass in a second.
+    phoneMax: isSandbox ? undefined : limit.pagePhone,
+  };
   // Only a rotation needs it.
   let isResealed = secrets.length < 2;
   let isUnfinished = false;
@@ -99,6 +107,7 @@ function startSettling({
         await addMissingTokens(pool, sealer),
         await growDuePlans(pool, sealer),
         await settleDuePlans(pool),
+        ...(isDraining() ? [] : [await collectDuePlans(collecting)]),
       ];
       isUnfinished = results.some((result) => result.isUnfinished);
       if (results.some(({ changed }) => changed > 0)) onChange();

@@ -3,13 +3,16 @@ import { z } from "zod";
 import { fieldError } from "../errors.ts";
 import { readOpened } from "../order/open.ts";
 import type { StatusEvent } from "../order/order.ts";
-import type { StartPayment, StartTerms } from "../payment/start.ts";
+import { run } from "../order/statement.ts";
+import type { Started, StartPayment, StartTerms } from "../payment/start.ts";
 import { orNull } from "../payment/start.ts";
 import { isFitting } from "../payment-link/draft.ts";
 import type { LinkRow } from "../payment-link/row.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { parseInput } from "../validation.ts";
+import { readNow } from "./clock.ts";
 import { type CoverOptions, linkUpTo } from "./cover.ts";
+import { dayOf } from "./prompt-time.ts";
 import { readPlan } from "./read.ts";
 
 export const payBody = z
@@ -37,13 +40,26 @@ export async function payPlan(
   { body, idempotencyKey }: { body: unknown; idempotencyKey?: string | undefined },
 ): Promise<{ event: StatusEvent; isReplayed: boolean }> {
   const { n, provider } = parseInput(payBody, body ?? {});
-  const { id } = await readPlan(options.pool, planId);
+  const { pool } = options;
+  const { id, time_zone: timeZone } = await readPlan(pool, planId);
   const request = { plan: id, n, provider };
-  const opened = await readOpened(options.pool, idempotencyKey, request);
+  const opened = await readOpened(pool, idempotencyKey, request);
   if (opened) return { ...opened, isReplayed: true };
   const link = await linkUpTo(options, planId, n);
   const { event, answered } = await startByLink(options, link, provider, { idempotencyKey, request });
+  if (answered) await run(pool, promptedStatement, [id, dayOf(await readNow(pool), timeZone)]);
   return { event, isReplayed: answered === undefined };
+}
+
+/** $1: the plan. $2: the day, whose own prompt is then left out. */
+const promptedStatement = {
+  name: "record-plan-prompt",
+  text: "update plan set prompted_on = greatest(prompted_on, $2::date) where id = $1",
+} as const;
+
+interface LinkTerms extends Pick<StartTerms, "idempotencyKey" | "request"> {
+  /** As those of a page. Absent: the merchant has asked for the payment. */
+  page?: { payer: string; phoneMax?: number | undefined; admit: (provider: string) => Promise<void> };
 }
 
 /** Starts the payment of a plan's link. `chosen`: the provider, if the plan has none. */
@@ -51,8 +67,8 @@ export function startByLink(
   { providers, startPayment }: Pick<PayOptions, "providers" | "startPayment">,
   link: LinkRow,
   chosen: string | undefined,
-  terms: StartTerms,
-) {
+  { page, ...terms }: LinkTerms,
+): Promise<Started> {
   const provider = prompterOf(link, providers, chosen);
   const phone = phoneOf(link);
   if (phone === undefined)
@@ -69,7 +85,14 @@ export function startByLink(
     metadata,
     lang,
   };
-  return startPayment(body, { ...terms, link: { ...terms.link, id: link.id, isReusable: false } });
+  const { payer, phoneMax } = page ?? {};
+  const own = {
+    id: link.id,
+    isReusable: false,
+    ...(payer !== undefined && { payer }),
+    ...(phoneMax !== undefined && { phoneMax }),
+  };
+  return startPayment(body, { ...terms, link: own, ...(page && { admit: () => page.admit(provider.name) }) });
 }
 
 /** The phone of the link's customer. */

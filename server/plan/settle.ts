@@ -74,6 +74,7 @@ const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_pla
   changed_plan as (
     update plan p set ${nextVersion("n.next_status")}, ${startedIf("n.paid > 0")},
       grows_at = case when n.next_status not in ('completed', 'cancelled') then p.grows_at end,
+      collects_at = case when n.next_status not in ('completed', 'cancelled') then p.collects_at end,
       past_due_at = case when n.next_status = 'active' then n.overdue_at end
     from next n
     -- By a list of places, because the planner would read the whole table.

@@ -1,16 +1,22 @@
 /** Plans beside a million orders, and the calls that send every statement about them. */
+
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createSealer } from "../../server/auth/keys.ts";
 import type { Database } from "../../server/database/pool.ts";
 import type { Claimed } from "../../server/delivery/claim.ts";
 import { readClaimedPlans } from "../../server/delivery/plan-message.ts";
+import { HubError } from "../../server/errors.ts";
+import type { StartPayment } from "../../server/payment/start.ts";
 import { resealTokens } from "../../server/payment-link/reseal.ts";
 import { cancelPlan, pausePlan, resumePlan } from "../../server/plan/change.ts";
 import { advanceClock, readNow, resetClock } from "../../server/plan/clock.ts";
+import { collectDuePlans } from "../../server/plan/collect.ts";
 import { linkUpTo } from "../../server/plan/cover.ts";
 import { createPlan } from "../../server/plan/create.ts";
 import type { PlanDraft } from "../../server/plan/draft.ts";
 import { growDuePlans } from "../../server/plan/grow.ts";
 import { readPlanOfPage } from "../../server/plan/page-state.ts";
+import { payPlan } from "../../server/plan/pay.ts";
 import { listPlans, readPlan, readPlanStates } from "../../server/plan/read.ts";
 import { planStatuses } from "../../server/plan/row.ts";
 import { settleDuePlans, settlePlan } from "../../server/plan/settle.ts";
@@ -26,7 +32,7 @@ const planIdOf = (n: number): string => `019f0000-0000-7000-b000-${n.toString(16
  */
 export const planRows: readonly string[] = [
   `insert into plan (id, plan_id, version, status, kind, customer, currency, description, schedule, time_zone, prompt_at,
-     remind_days_before, grace_days, next_n, next_index, grows_at, past_due_at, token_hash, token, created_at, changed_at)
+     remind_days_before, grace_days, next_n, next_index, grows_at, past_due_at, collects_at, token_hash, token, created_at, changed_at)
    select ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, 'PLAN-' || n, 2,
      case when n <= 6000 then 'active' else ('{active,past_due,completed,cancelled,paused}'::text[])[1 + n % 5] end,
      case when n % 2 = 0 then 'instalments' else 'subscription' end,
@@ -34,6 +40,7 @@ export const planRows: readonly string[] = [
      jsonb_build_object('amountMinor', 10000, 'every', '{"months": 1}'::jsonb, 'firstDueAt', iso(at)), 'Africa/Nairobi', '09:00', '{3,0}', 3, 4,
      3, case when n between 4001 and 6000 then at end,
      case when n <= 2000 then at when n <= 6000 or n % 5 = 0 then now() + interval '1 day' end,
+     case when n <= 6000 and n % 20 = 0 then at else now() + interval '1 day' end,
      case when n > 1000 then sha256(convert_to(rpad('plan-' || n, 24, '-'), 'UTF8')) end, case when n > 1000 then ''::bytea end, at, at
    from made where n <= 30000`,
   `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, description, due_at,
@@ -64,6 +71,8 @@ export const planReads: Record<string, number> = {
   listPlans: 2 * 3 * 51 + 1_000,
   // The instalments of two plans, for the sums, for the list and for what is unsettled.
   planMessages: 3 * 3 * 2,
+  // 100 plans and their instalments, each plan read, settled and put off.
+  collectPlans: 100 * 40,
   // 100 plans, and the numbers that are looked for among orders and links.
   growPlans: 200,
 };
@@ -79,6 +88,7 @@ const draftFor = (planId: string, fields: Partial<PlanDraft> = {}): PlanDraft =>
   graceDays: 3,
   instalments: [{ dueAt: new Date(), overdueAt: new Date(Date.now() + 86_400_000), amountMinor: 10_000 }],
   isEndless: false,
+  collectsAt: new Date(),
   request: "{}",
   ...fields,
 });
@@ -112,7 +122,13 @@ async function resealPlan(pool: Database["pool"]): Promise<void> {
 export function planCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   const sealer = createSealer(["a secret of more than thirty-two characters"]);
   const limits = { stepMinor: 1n, minMinor: 1n, maxMinor: 1_000_000n };
-  const providers = new Map([["daraja", { name: "daraja", currencies: ["KES"], limits } as unknown as Provider]]);
+  const providers = new Map([
+    ["daraja", { name: "daraja", currencies: ["KES"], limits: { ...limits, phone: /./ } } as unknown as Provider],
+  ]);
+  const refuse = async () => {
+    throw new HubError("rate_limited");
+  };
+  const start: StartPayment = async () => ({ event: {} as StatusEvent, answered: Promise.resolve() });
   const create = (draft: PlanDraft, key?: string) => createPlan({ pool, sealer, creditMaxMinor: 50_000 }, draft, key);
   const states = async (ids: readonly string[]) =>
     (await readPlanStates(pool, ids)).map((row) => ({
@@ -138,6 +154,18 @@ export function planCalls({ pool }: Database): Record<string, (() => Promise<unk
       () => linkUpTo({ pool, sealer, providers }, "PLAN-5999", 3),
       () => linkUpTo({ pool, sealer, providers }, "PLAN-20001", 9),
     ],
+    collectPlans: [
+      () =>
+        collectDuePlans({
+          pool,
+          sealer,
+          providers,
+          startPayment: refuse,
+          admit: async () => undefined,
+          log: { warn: () => undefined },
+        }),
+    ],
+    payPlan: [() => payPlan({ pool, sealer, providers, startPayment: start }, "PLAN-20000", { body: {} })],
     planClock: [() => readNow(pool), () => advanceClock(pool, { advance: "PT1S" }), () => resetClock(pool)],
     createPlan: [
       () => create(draftFor("NEW-PLAN"), "new"),
