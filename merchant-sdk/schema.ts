@@ -1655,7 +1655,7 @@ export interface components {
                      */
                     expiresAt: string;
                 } | null;
-                /** @description Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted. */
+                /** @description Calls to the provider from all nodes that ended in the last 15 min. Calls of other nodes than the one that answers may be 5 s late. */
                 calls: {
                     /** @description Requests for money. */
                     initiate: {
@@ -1663,9 +1663,9 @@ export interface components {
                         count: number;
                         /** @description Calls without a usable answer. A declined payer is a usable answer. */
                         errors: number;
-                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        /** @description Median duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p50Ms: number | null;
-                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        /** @description 99th percentile of the duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p99Ms: number | null;
                     };
                     /** @description Requests to take the money that a payer approved on the provider's page. */
@@ -1674,9 +1674,9 @@ export interface components {
                         count: number;
                         /** @description Calls without a usable answer. A declined payer is a usable answer. */
                         errors: number;
-                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        /** @description Median duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p50Ms: number | null;
-                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        /** @description 99th percentile of the duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p99Ms: number | null;
                     };
                     /** @description Queries about payments. */
@@ -1685,9 +1685,9 @@ export interface components {
                         count: number;
                         /** @description Calls without a usable answer. A declined payer is a usable answer. */
                         errors: number;
-                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        /** @description Median duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p50Ms: number | null;
-                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        /** @description 99th percentile of the duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p99Ms: number | null;
                     };
                     /** @description Requests for access tokens. */
@@ -1696,9 +1696,9 @@ export interface components {
                         count: number;
                         /** @description Calls without a usable answer. A declined payer is a usable answer. */
                         errors: number;
-                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        /** @description Median duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p50Ms: number | null;
-                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        /** @description 99th percentile of the duration, in milliseconds, rounded to two digits. Null if there was no call. */
                         p99Ms: number | null;
                     };
                 };

@@ -91,9 +91,9 @@ export async function createApp(
     spooled: () => webhooks.spool?.waiting ?? 0,
     secrets: () => secretComparison.state,
   });
-  const { onCall, onViolation, ...measured } = reportToBoth(metrics, () => notifications.alerts);
+  const { onCall, onViolation, onProviderFailing, ...measured } = reportToBoth(metrics, () => notifications.alerts);
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
-  const offered = openProviders({ ...config, database, sealer, isBlocked, selfUrl, onCall, log });
+  const offered = openProviders({ ...config, ...authOptions, sealer, isBlocked, selfUrl, onCall, onProviderFailing });
   const { providers, accessTokens, terms, calls } = offered;
   const publish = createPublish(bus);
   const readers: SubjectReaders = { links: (ids) => paymentLinks.links.states(ids), plans: (ids) => plans.states(ids) };

@@ -129,7 +129,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|key\/|doctor\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|key\/|doctor\/|auth\/node-secret\.ts|provider\/(access-token|call-record)\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

@@ -1,7 +1,4 @@
-/**
- * Call statistics of payment providers: reports each finished call, and keeps the recent calls of this process in memory.
- * The memory is bounded.
- */
+/** Call statistics of payment providers: reports each finished call, and makes figures of counted calls (call-record.ts). */
 import type { TokenRules } from "./access-token.ts";
 import { Declined, type Provider } from "./provider.ts";
 
@@ -99,56 +96,30 @@ export interface CallFigures {
   p99Ms: number | null;
 }
 
-export interface RecentCalls {
-  add(call: FinishedCall): void;
-  /** The calls of this process in the last 15 minutes, at most the last 1,000 per verb. */
-  of(provider: string): Record<Verb, CallFigures>;
+/** Calls of the same duration. */
+export interface CountedCalls {
+  took_ms: number;
+  calls: number;
+  failed: number;
 }
 
-const recentMs = 900_000;
-const keptMax = 1_000;
-
-interface KeptCall {
-  endedMs: number;
-  tookMs: number;
-  isError: boolean;
-}
-
-/** `nowMs` is a monotonic clock. */
-export function createRecentCalls(nowMs: () => number = () => performance.now()): RecentCalls {
-  const kept = new Map<string, KeptCall[]>();
-
-  const figures = (provider: string, verb: Verb): CallFigures => {
-    const sinceMs = nowMs() - recentMs;
-    const recent = (kept.get(`${provider} ${verb}`) ?? []).filter(({ endedMs }) => endedMs >= sinceMs);
-    const tookMs = recent.map((call) => call.tookMs).sort((one, other) => one - other);
-    return {
-      count: recent.length,
-      errors: recent.filter(({ isError }) => isError).length,
-      p50Ms: quantile(tookMs, 0.5),
-      p99Ms: quantile(tookMs, 0.99),
-    };
-  };
-
+/** `counted` is in the order of the durations. */
+export function figuresOf(counted: readonly CountedCalls[]): CallFigures {
+  const count = counted.reduce((sum, { calls }) => sum + calls, 0);
   return {
-    add({ provider, verb, outcome, tookMs }) {
-      const key = `${provider} ${verb}`;
-      const calls = kept.get(key) ?? [];
-      kept.set(key, calls);
-      calls.push({ endedMs: nowMs(), tookMs, isError: outcome === "failed" });
-      if (calls.length > keptMax) calls.shift();
-    },
-    of: (provider) => ({
-      initiate: figures(provider, "initiate"),
-      complete: figures(provider, "complete"),
-      confirm: figures(provider, "confirm"),
-      token: figures(provider, "token"),
-    }),
+    count,
+    errors: counted.reduce((sum, { failed }) => sum + failed, 0),
+    p50Ms: quantile(counted, Math.ceil(count * 0.5)),
+    p99Ms: quantile(counted, Math.ceil(count * 0.99)),
   };
 }
 
-/** The quantile by nearest rank, in whole milliseconds. */
-function quantile(sorted: readonly number[], share: number): number | null {
-  const value = sorted[Math.ceil(sorted.length * share) - 1];
-  return value === undefined ? null : Math.round(value);
+/** The quantile by nearest rank; null without a call. */
+function quantile(counted: readonly CountedCalls[], rank: number): number | null {
+  let seen = 0;
+  for (const { took_ms, calls } of counted) {
+    seen += calls;
+    if (seen >= rank) return took_ms;
+  }
+  return null;
 }

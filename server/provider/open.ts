@@ -1,8 +1,11 @@
 /** Creates the adapters of the enabled providers. Their calls are measured, and their access tokens are stored. */
+import type { FastifyBaseLogger } from "fastify";
 import type { Sealer } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
+import { reportTask } from "../log.ts";
 import { createAccessToken, type StoredAccessToken, type TokenRules } from "./access-token.ts";
-import { createRecentCalls, measureFetch, measureProviders, type OnCall, type RecentCalls } from "./call-stats.ts";
+import { type CallRecord, createCallRecord } from "./call-record.ts";
+import { measureFetch, measureProviders, type OnCall } from "./call-stats.ts";
 import { type CaptureOptions, createCapture } from "./capture.ts";
 import type { ProviderContext } from "./define.ts";
 import { createAllowance, createTerms, type EnabledProvider } from "./enabled.ts";
@@ -28,7 +31,9 @@ export interface OpenProvidersOptions {
   selfUrl: () => string;
   /** Called after each call to a provider. */
   onCall: OnCall;
-  log: ProviderLog;
+  /** Called when calls of all nodes to a provider fail. */
+  onProviderFailing: (provider: string) => void;
+  log: FastifyBaseLogger;
 }
 
 type ProviderLog = CaptureOptions["log"];
@@ -40,9 +45,9 @@ export interface OpenProviders {
   accessTokens: ReadonlyMap<string, StoredAccessToken>;
   terms: ReturnType<typeof createTerms>;
   allowance: ReturnType<typeof createAllowance>;
-  /** The latest calls of this process. */
-  calls: RecentCalls;
-  /** Closes the connections to providers; resolves when no call is in flight. */
+  /** The latest calls of all nodes. */
+  calls: CallRecord;
+  /** Closes the connections to providers; resolves when no call is in flight and all are counted. */
   close(): Promise<void>;
 }
 
@@ -52,7 +57,11 @@ export function openProviders(options: OpenProvidersOptions): OpenProviders {
   const client = createClient();
   const capture =
     captureDir === undefined ? undefined : createCapture({ dir: captureDir, secrets: [...secrets, ...apiKeys], log });
-  const calls = createRecentCalls();
+  const calls = createCallRecord({
+    pool: options.database.pool,
+    onFailing: options.onProviderFailing,
+    ...reportTask(options.log, "provider calls"),
+  });
   const accessTokens = new Map<string, StoredAccessToken>();
   const onCall: OnCall = (call) => {
     calls.add(call);
@@ -76,6 +85,7 @@ export function openProviders(options: OpenProvidersOptions): OpenProviders {
     async close() {
       await client.close();
       await capture?.close();
+      await calls.close();
     },
   };
 }

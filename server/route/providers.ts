@@ -4,7 +4,8 @@ import { type Access, merchantOnly } from "../auth/access.ts";
 import { asHubError } from "../database/pool.ts";
 import type { Statistics } from "../order/statistics.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
-import type { CallFigures, RecentCalls, Verb } from "../provider/call-stats.ts";
+import type { CallRecord } from "../provider/call-record.ts";
+import type { CallFigures, Verb } from "../provider/call-stats.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { providerList, providerToken } from "../schema/operating.ts";
 import { described, openedBy, readProblems } from "../schema/route.ts";
@@ -46,7 +47,7 @@ export interface ProviderRoutesOptions {
   /** By provider, of those that use access tokens. */
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "expiresAt" | "ahead">>;
   terms: (provider: string) => { live: boolean; isSandbox: boolean };
-  calls: RecentCalls;
+  calls: Pick<CallRecord, "recent">;
   statistics: Pick<Statistics, "succeededShares">;
 }
 
@@ -77,7 +78,7 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
 
   const viewOf = async (
     { name, currencies, countries }: Provider,
-    share: number | undefined,
+    { share, figures }: { share: number | undefined; figures: ProviderView["calls"] },
   ): Promise<ProviderView> => ({
     name,
     live: terms(name).live,
@@ -85,15 +86,17 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
     currencies,
     countries,
     token: await tokenOf(name),
-    calls: calls.of(name),
+    calls: figures,
     succeededShare: share ?? null,
   });
 
   const onRequest = merchantOnly(access);
 
   app.get("/v1/providers", { ...listProviders, onRequest }, async () => {
-    const shares = await statistics.succeededShares();
-    const views = [...providers.values()].map((provider) => viewOf(provider, shares.get(provider.name)));
+    const [shares, figuresOf] = await Promise.all([statistics.succeededShares(), calls.recent()]);
+    const views = [...providers.values()].map((provider) =>
+      viewOf(provider, { share: shares.get(provider.name), figures: figuresOf(provider.name) }),
+    );
     return { data: await Promise.all(views) };
   });
 

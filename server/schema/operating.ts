@@ -3,7 +3,7 @@ import { z } from "zod";
 import { live, time } from "./answer.ts";
 
 const tookMs = (description: string) =>
-  z.number().nullable().describe(`${description}, in milliseconds. Null if there was no call.`);
+  z.number().nullable().describe(`${description}, in milliseconds, rounded to two digits. Null if there was no call.`);
 
 const call = z.object({
   count: z.int().min(0).describe("The number of calls that ended."),
@@ -33,7 +33,7 @@ export const providerList = z
             token: call.describe("Requests for access tokens."),
           })
           .describe(
-            "Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted.",
+            "Calls to the provider from all nodes that ended in the last 15 min. Calls of other nodes than the one that answers may be 5 s late.",
           ),
         succeededShare: z
           .number()

@@ -2,7 +2,6 @@
 import { describe, expect, it } from "vitest";
 import type { StoredAlert } from "../../server/notification/alert/store.ts";
 import { createAlertWatch } from "../../server/notification/alert/watch.ts";
-import type { CallOutcome } from "../../server/provider/call-stats.ts";
 
 const hourMs = 3_600_000;
 
@@ -17,40 +16,26 @@ function watch({ isMailed = true } = {}) {
     onError: (error) => errors.push(error),
     nowMs: () => clock.nowMs,
   });
-  const calls = (outcome: CallOutcome, count: number, provider = "daraja"): void => {
-    for (let n = 0; n < count; n += 1) alerts.onCall({ provider, verb: "initiate", outcome, tookMs: 1 });
-  };
-  return { alerts, raised, clock, calls };
+  return { alerts, raised, clock };
 }
 
 describe("alert watch", () => {
-  it("reports a provider when half of its last 20 calls failed, once in an hour", () => {
-    const { raised, clock, calls } = watch();
-    calls("failed", 9);
-    expect(raised).toEqual([]);
-    calls("failed", 30);
+  it("reports a failing provider once in an hour", () => {
+    const { alerts, raised, clock } = watch();
+    for (let n = 0; n < 3; n += 1) alerts.onProviderFailing("daraja");
     expect(raised).toEqual([{ kind: "provider_failing", live: true, subject: "daraja", version: 500_000 }]);
     clock.nowMs += hourMs;
-    calls("failed", 1);
+    alerts.onProviderFailing("daraja");
     expect(raised.map(({ version }) => version)).toEqual([500_000, 500_001]);
   });
 
-  it("does not count refusals of a payer, answers without evidence, or failures long before", () => {
-    const { raised, calls } = watch();
-    calls("declined", 50);
-    calls("nothing", 50);
-    for (let n = 0; n < 10; n += 1) {
-      calls("failed", 4);
-      calls("answered", 16);
-    }
-    expect(raised).toEqual([]);
-  });
-
   it("keeps providers apart, and says whether their money moves", () => {
-    const { raised, calls } = watch();
-    calls("failed", 9);
-    calls("failed", 10, "mtn");
-    expect(raised).toMatchObject([{ subject: "mtn", live: false }]);
+    const { alerts, raised } = watch();
+    for (const provider of ["daraja", "mtn"]) alerts.onProviderFailing(provider);
+    expect(raised).toMatchObject([
+      { subject: "daraja", live: true },
+      { subject: "mtn", live: false },
+    ]);
   });
 
   it("reports a violated invariant with its order", () => {

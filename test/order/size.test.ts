@@ -35,6 +35,7 @@ import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../suppor
 import { notificationCalls } from "../support/notification-size.ts";
 import { linkIdOf, paymentLinkCalls, paymentLinkReads } from "../support/payment-link-size.ts";
 import { planCalls, planReads } from "../support/plan-size.ts";
+import { providerCallReads, providerCalls } from "../support/provider-call-size.ts";
 import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
 import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
 
@@ -358,6 +359,7 @@ function callsOf(database: Database): [string, Call][] {
     keyCalls,
     paymentLinkCalls,
     notificationCalls,
+    providerCalls,
     otherCalls,
     deliveryCalls,
   ];
@@ -372,6 +374,7 @@ const boundedReads: Record<string, number> = {
   ...paymentLinkReads,
   ...planReads,
   ...keyReads,
+  ...providerCallReads,
   // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.
@@ -399,8 +402,8 @@ const boundedReads: Record<string, number> = {
   succeededShares: 20_000 * providers.length,
 };
 
-/** Tables that a method reads as a whole, because all of their rows are its result; their number is bounded. */
-const wholeTables: Record<string, string> = { readKeys: "api_key" };
+/** Tables that a method reads as a whole, because all of their rows are its result, or of the last hour; their number is bounded. */
+const wholeTables: Record<string, string> = { readKeys: "api_key", recentCalls: "provider_call" };
 
 /** Why a plan is no good, or undefined. An index that is walked without its leading column shows in the pages only. */
 function faultOf(method: string, plan: StatementPlan): object | undefined {

@@ -6,7 +6,7 @@ import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import { openDatabase } from "../../server/database/pool.ts";
 import { handleErrors } from "../../server/http/problem.ts";
 import { createKeyRing } from "../../server/key/ring.ts";
-import { createRecentCalls } from "../../server/provider/call-stats.ts";
+import { figuresOf } from "../../server/provider/call-stats.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { createMemoryCounter } from "../../server/rate-limit.ts";
 import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
@@ -68,7 +68,7 @@ describe("GET /v1/providers", () => {
     });
   });
 
-  it("returns the calls of this process, the token's expiry and the share of succeeded payments", async () => {
+  it("returns the calls, the token's expiry and the share of succeeded payments", async () => {
     const daraja = await startScriptedDaraja();
     const { node } = await start(daraja.env);
     for (const callback of [undefined, { ResultCode: 1032 }, undefined, undefined]) {
@@ -95,6 +95,24 @@ describe("GET /v1/providers", () => {
     expect(view?.calls.initiate.p99Ms).toBeGreaterThanOrEqual(view?.calls.initiate.p50Ms ?? 0);
     expect(Math.abs(msUntil(view?.token?.expiresAt) - 3_599_000)).toBeLessThan(60_000);
     expect(JSON.stringify(view)).not.toContain('"token":"');
+  });
+
+  it("returns the calls of all nodes, also of one that has ended", async () => {
+    const daraja = await startScriptedDaraja();
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    const [one, other] = [
+      await startNode({ databaseUrl: url, env: daraja.env }),
+      await startNode({ databaseUrl: url, env: daraja.env }),
+    ];
+    for (const node of [one, one, other]) {
+      const { order } = await pay(node);
+      (await daraja.nextPush()).accept();
+      await asMerchant(node, `/v1/orders/${order.orderId}/wait?after=1`);
+    }
+    await one.close();
+    // The second node uses the token that the first one fetched.
+    expect((await viewOf(other))?.calls).toMatchObject({ initiate: { count: 3 }, token: { count: 1 } });
   });
 
   it("states `live: false` for a provider's own test environment, and the demo shop does not offer it", async () => {
@@ -162,6 +180,7 @@ describe("POST /v1/providers/:provider/token", () => {
   });
 
   it("answers null for a provider without access tokens", async () => {
+    const none = figuresOf([]);
     const app = Fastify();
     onTestFinished(() => app.close());
     handleErrors(app);
@@ -181,7 +200,7 @@ describe("POST /v1/providers/:provider/token", () => {
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
       accessTokens: new Map(),
       terms: () => ({ live: true, isSandbox: false }),
-      calls: createRecentCalls(),
+      calls: { recent: async () => () => ({ initiate: none, complete: none, confirm: none, token: none }) },
       statistics: { succeededShares: async () => new Map() },
     });
     const headers = { authorization: `Bearer ${apiKey}` };

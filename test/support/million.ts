@@ -6,6 +6,7 @@ import { keyRows } from "./key-size.ts";
 import { notificationRows } from "./notification-size.ts";
 import { paymentLinkRows } from "./payment-link-size.ts";
 import { planRows } from "./plan-size.ts";
+import { providerCallRows } from "./provider-call-size.ts";
 
 /** `time`: as a node writes them, the oldest first. `shuffled`: in no order, so that an index by time finds each row on another page. */
 export const rowOrders = ["time", "shuffled"] as const;
@@ -87,6 +88,7 @@ const rows = [
   ...paymentLinkRows,
   ...planRows,
   ...keyRows,
+  ...providerCallRows,
   ...deliveryRows,
   ...notificationRows,
 ];

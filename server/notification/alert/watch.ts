@@ -1,14 +1,14 @@
 /**
- * Alerts about Tukio and the providers, which no event reports: a provider whose calls fail, and an invariant that is violated. Every node
- * watches for itself. The store keeps an alert once, so that any number of nodes may report the same one.
+ * Alerts about Tukio and the providers, which no event reports: a provider whose calls fail at all nodes together, and an invariant that is
+ * violated. The store keeps an alert once, so that any number of nodes may report the same one.
  */
-import type { CallOutcome, FinishedCall } from "../../provider/call-stats.ts";
 import type { Violation } from "../../status/invariants.ts";
 import type { StoredAlert } from "./store.ts";
 
 /** Takes the reports of a running node. Both methods return at once and never throw. */
 export interface AlertWatch {
-  onCall(call: FinishedCall): void;
+  /** Calls of all nodes to the provider fail. */
+  onProviderFailing(provider: string): void;
   onViolation(violation: Violation): void;
 }
 
@@ -24,12 +24,6 @@ export interface AlertWatchOptions {
   nowMs?: () => number;
 }
 
-/** The last 20 calls, because they show an outage within seconds under load, and one failure among them is none. */
-const windowCalls = 20;
-
-/** Half of the window, because some calls fail with every provider. A refusal of a payer is no failure. */
-const failedMin = 10;
-
 /** An hour, because no more than one mail of a kind is sent in it. */
 const hourMs = 3_600_000;
 
@@ -40,14 +34,10 @@ export function createAlertWatch({
   onError,
   nowMs = Date.now,
 }: AlertWatchOptions): AlertWatch {
-  const recent = new Map<string, CallOutcome[]>();
   const reportedHour = new Map<string, number>();
   const report = (alert: StoredAlert): void => void raise(alert).catch(onError);
   return {
-    onCall({ provider, outcome }) {
-      const outcomes = [...(recent.get(provider) ?? []), outcome].slice(-windowCalls);
-      recent.set(provider, outcomes);
-      if (outcomes.filter((one) => one === "failed").length < failedMin) return;
+    onProviderFailing(provider) {
       const hour = Math.floor(nowMs() / hourMs);
       if (reportedHour.get(provider) === hour) return;
       reportedHour.set(provider, hour);
@@ -60,12 +50,12 @@ export function createAlertWatch({
 }
 
 /** Passes what a node reports to its metrics and to the watch. `watch` is read with each report, because it is created later. */
-export const reportToBoth = <Metrics extends AlertWatch>(metrics: Metrics, watch: () => AlertWatch): Metrics => ({
+export const reportToBoth = <Metrics extends Pick<AlertWatch, "onViolation">>(
+  metrics: Metrics,
+  watch: () => AlertWatch,
+): Metrics & AlertWatch => ({
   ...metrics,
-  onCall(call) {
-    metrics.onCall(call);
-    watch().onCall(call);
-  },
+  onProviderFailing: (provider) => watch().onProviderFailing(provider),
   onViolation(violation) {
     metrics.onViolation(violation);
     watch().onViolation(violation);
