@@ -15,7 +15,7 @@ beforeAll(async () => {
 describe("an address without a page", () => {
   it.each([
     ["en-GB", "light", "/nowhere", "Page not found", "rgb(247, 244, 238)"],
-    ["sw-TZ", "dark", "/v1/payments", "Anwani hii si ukurasa", "rgb(18, 17, 14)"],
+    ["sw-TZ", "dark", "/v1/plans/PLAN-1/pay", "Anwani hii si ukurasa", "rgb(18, 17, 14)"],
     ["bn-BD", "light", "/v1/orders", "পাতাটি দেখানো যাচ্ছে না", "rgb(247, 244, 238)"],
   ] as const)(
     "shows a payer in %s and %s a styled page within 320 px",

@@ -281,7 +281,7 @@ describe("an unknown path or invalid query", () => {
 
   it("has no code of a field that other requests have", async () => {
     const node = await start();
-    for (const query of ["phone=0712345600", "currency=KES", "amountMinor=100"]) {
+    for (const query of ["currency=KES", "amountMinor=100"]) {
       const { body } = await asMerchant(node, `/v1/orders?${query}`);
       expect(body).toMatchObject({ code: "body_invalid", errors: [{ message: "is not a known field" }] });
     }
