@@ -26,6 +26,13 @@ import type { Provider } from "../../server/provider/provider.ts";
 /** The id of the `n`th newest plan. */
 const planIdOf = (n: number): string => `019f0000-0000-7000-b000-${n.toString(16).padStart(12, "0")}`;
 
+/** A time zone in which it is afternoon now, because no plan prompts at night. */
+function zoneWithDay(): string {
+  const hoursAhead = 14 - new Date().getUTCHours();
+  // The sign is that of POSIX.
+  return `Etc/GMT${hoursAhead > 0 ? "-" : "+"}${Math.abs(hoursAhead)}`;
+}
+
 /**
  * 30,000 plans of three instalments. The newest 2,000 become past_due now, the next 2,000 have an instalment that was paid since, and the
  * next 2,000 are endless and get a further instalment. The newest 1,000 have no token. A fifth is paused, completed, cancelled or past_due each.
@@ -37,17 +44,18 @@ export const planRows: readonly string[] = [
      case when n <= 6000 then 'active' else ('{active,past_due,completed,cancelled,paused}'::text[])[1 + n % 5] end,
      case when n % 2 = 0 then 'instalments' else 'subscription' end,
      jsonb_build_object('id', 'C-' || n, 'phone', '+2547' || lpad(n::text, 8, '0')), 'KES', 'A phone',
-     jsonb_build_object('amountMinor', 10000, 'every', '{"months": 1}'::jsonb, 'firstDueAt', iso(at)), 'Africa/Nairobi', '09:00', '{3,0}', 3, 4,
+     jsonb_build_object('amountMinor', 10000, 'every', '{"months": 1}'::jsonb, 'firstDueAt', iso(at)), '${zoneWithDay()}', '09:00', '{3,0}', 3, 4,
      3, case when n between 4001 and 6000 then at end,
      case when n <= 2000 then at when n <= 6000 or n % 5 = 0 then now() + interval '1 day' end,
      case when n <= 6000 and n % 20 = 0 then at else now() + interval '1 day' end,
      case when n > 1000 then sha256(convert_to(rpad('plan-' || n, 24, '-'), 'UTF8')) end, case when n > 1000 then ''::bytea end, at, at
    from made where n <= 30000`,
-  `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, description, due_at,
+  `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, description, customer, due_at,
      overdue_at, plan_uuid, plan_n, created_at, changed_at)
    select ('019f0000-0000-7000-c00' || k || '-' || lpad(to_hex(n), 12, '0'))::uuid, 'PLAN-' || n || '-' || k,
      case when k = 1 and n > 2000 then 'paid' else 'open' end, case when k = 1 and n between 2001 and 4000 then 2 else 1 end, 1,
-     sha256(convert_to('plan-' || n || '-' || k, 'UTF8')), '', 10000, 'KES', 'A phone', at, case when n <= 2000 then at else now() + interval '1 day' end,
+     sha256(convert_to('plan-' || n || '-' || k, 'UTF8')), '', 10000, 'KES', 'A phone',
+     jsonb_build_object('phone', '+2547' || lpad(n::text, 8, '0')), at, case when n <= 2000 then at else now() + interval '1 day' end,
      ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, k, at, at
    from made cross join generate_series(1, 3) k where n <= 30000`,
   // Two links of each tenth plan cover the second and the third instalment: one open and, of those whose plan is to be settled, one paid now.
