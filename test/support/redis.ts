@@ -68,8 +68,9 @@ export interface TestCluster {
 /** Starts a Redis Cluster with `redis-cli --cluster create`: three masters and `replicas` replicas of each. */
 export async function startRedisCluster({ replicas = 0 }: { replicas?: number } = {}): Promise<TestCluster> {
   const dir = await mkdtemp(join(tmpdir(), "tukio-cluster-"));
-  const ports: number[] = [];
-  while (ports.length < 3 * (1 + replicas)) ports.push(await freeClusterPort());
+  const chosen = new Set<number>();
+  while (chosen.size < 3 * (1 + replicas)) chosen.add(await freeClusterPort());
+  const ports = [...chosen];
   const servers = await Promise.all(ports.map((port) => startServer(port, dir)));
   const addresses = ports.map((port) => `127.0.0.1:${port}`);
   await exec("redis-cli", [
@@ -114,10 +115,13 @@ async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProce
   return server;
 }
 
-/** Finds a port whose cluster bus port, 10,000 higher, is free too. */
+/**
+ * Finds a port whose cluster bus port, 10,000 higher, is free too. Both are below 32,768, because from there on Linux gives ports to
+ * connections, which may take one before the server does.
+ */
 async function freeClusterPort(): Promise<number> {
   for (;;) {
-    const port = await freePort(20_000 + Math.floor(Math.random() * 10_000)).catch(() => undefined);
+    const port = await freePort(10_000 + Math.floor(Math.random() * 12_000)).catch(() => undefined);
     if (port !== undefined && (await freePort(port + 10_000).catch(() => undefined)) !== undefined) return port;
   }
 }
