@@ -203,7 +203,7 @@ describe("the texts of the OpenAPI document", () => {
       if (!["name", "live"].includes(name)) expect(property.description, name).toBeTruthy();
     }
     const { calls, succeededShare } = properties;
-    expect(calls?.description).toMatch(/from this process.*15 min.*1,000/);
+    expect(calls?.description).toMatch(/from all nodes.*15 min.*5 s late/);
     expect(succeededShare?.description).toMatch(/24 h, on any node.*person's decision/);
     for (const verb of Object.values(calls?.properties ?? {})) {
       for (const figure of [verb, ...Object.values(verb.properties ?? {})]) expect(figure.description).toBeTruthy();
