@@ -16,6 +16,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
 import { parseJson } from "../json.ts";
 import { traceHeaders } from "../trace.ts";
+import { secretsOf } from "./provider-text.ts";
 
 /** The request may have arrived; its effect is unknown. */
 export class CallFailed extends Error {
@@ -54,6 +55,8 @@ export interface Answer {
   body: unknown;
   /** The `Retry-After` header, in seconds. */
   retryAfterS?: number;
+  /** What the request sent, any of which may be a secret: the log masks it in the provider's text. */
+  sent?: readonly string[];
 }
 
 export interface Client {
@@ -102,6 +105,7 @@ export function createClient(): Client {
       return {
         status: statusCode,
         body: readJson(await body.text()),
+        sent: secretsOf(call),
         ...(retryAfterS !== undefined && { retryAfterS }),
       };
     };

@@ -1,6 +1,5 @@
 /** The text of a provider's error for the log. It contains no credential, token or phone number. */
 import { z } from "zod";
-import type { Call } from "./http-client.ts";
 
 const lengthMax = 300;
 
@@ -60,9 +59,18 @@ function isOpaque(run: string): boolean {
   return words.some(({ length }) => length > 20) || words.join("").length < 3 * words.length;
 }
 
-/** The values that a call sends, of which any may be a credential, and the user and the password of Basic credentials. */
-export function secretsOf({ headers, body = {} }: Pick<Call, "headers" | "body">): string[] {
-  const sent = [...Object.values(headers), ...Object.values(body)].map(String);
+/** The values that a call sends, of which any may be a credential, also without the scheme, and the user and the password of Basic credentials. */
+export function secretsOf({
+  headers,
+  body = {},
+  form = {},
+}: {
+  headers: object;
+  body?: object;
+  form?: object;
+}): string[] {
+  const values = [headers, body, form].flatMap((one) => Object.values(one)).map(String);
+  const sent = [...values, ...values.flatMap((value) => /^[A-Za-z]+ +(\S+)$/.exec(value)?.slice(1) ?? [])];
   const basic = sent.flatMap((value) => /^Basic +(.+)$/i.exec(value)?.slice(1) ?? []);
   return [...sent, ...basic.flatMap((encoded) => [encoded, ...pairOf(Buffer.from(encoded, "base64").toString())])];
 }

@@ -75,7 +75,7 @@ describe("HTTP client", () => {
       response.end('{"b":[1.50]}');
     });
     const answer = await openClient().call({ method: "POST", url, headers: {}, body: { a: 1 }, signal: never });
-    expect(answer).toEqual({ status: 200, body: { b: [1.5] } });
+    expect(answer).toEqual({ status: 200, body: { b: [1.5] }, sent: ["1"] });
     expect(seen).toEqual(["POST", "application/json", '{"a":1}']);
   });
 
@@ -135,7 +135,7 @@ describe("HTTP client", () => {
   ])("returns only the status for a body that is %s", async (_what, body) => {
     const url = await serve((_request, response) => response.writeHead(502).end(body));
     const answer = await openClient().call({ method: "GET", url, headers: {}, signal: never });
-    expect(answer).toEqual({ status: 502, body: undefined });
+    expect(answer).toEqual({ status: 502, body: undefined, sent: [] });
   });
 
   test("does not follow a redirect", async () => {

@@ -29,13 +29,14 @@ const ownError: Record<ProviderName, object> = {
   mtn: { code: "SOMETHING_NEW", message: "Something new" },
 };
 
+const token = { body: { access_token: "a.token", expires_in: 3600 } };
+
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
 
 /** The adapter of a provider that returns `answer` to each call except token calls. */
 async function open(name: ProviderName, answer: ScriptedAnswer) {
-  const token =
-    name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
-  const script = await startScriptedProvider((call) => (isToken(call) ? token : answer));
+  const granted = name === "bkash" ? fixture("bkash", "token-granted") : token;
+  const script = await startScriptedProvider((call) => (isToken(call) ? granted : answer));
   return { provider: openProvider(name, script.url), script };
 }
 
@@ -56,6 +57,23 @@ describe.each(providerNames)("%s", (name) => {
     expect(refused).toBeInstanceOf(Declined);
     expect(String(refused)).toMatch(/Something new about (\*\*\*|…)/);
     expect(String(refused)).not.toContain("712345678");
+  });
+
+  it("keeps the credentials that the provider repeats out of the error", async () => {
+    const repeated: string[] = [];
+    const script = await startScriptedProvider((call) => {
+      if (isToken(call)) return name === "bkash" ? fixture("bkash", "token-granted") : token;
+      const sent = Object.entries(call.headers).filter(([header]) => /auth|key/.test(header));
+      repeated.push(...sent.map(([, value]) => String(value).replace(/^\w+ /, "")));
+      const text = JSON.stringify(`Something new: ${repeated.join(" ")}`);
+      return { status: 400, body: JSON.parse(JSON.stringify(ownError[name]).replace(/"[sS]omething new"/, text)) };
+    });
+    const refused = await openProvider(name, script.url)
+      .initiate(paymentOf(name), urls, never)
+      .catch((thrown: unknown) => thrown);
+    expect(refused).toBeInstanceOf(Declined);
+    expect(repeated.filter(({ length }) => length >= 4)).not.toEqual([]);
+    for (const secret of repeated) expect(String(refused)).not.toContain(secret);
   });
 
   it.each([401, 403, 404, 405, 411, 413, 414, 415, 429, 431])(

@@ -113,7 +113,7 @@ export function readAcceptance(answer: Answer): Initiated {
     const reason = results.get(given ?? "")?.reason ?? "provider_error";
     throw new Declined(
       reason,
-      `bKash refused the payment: ${given ?? "no code"} (HTTP ${status}) ${providerText(body)}`.trim(),
+      `bKash refused the payment: ${given ?? "no code"} (HTTP ${status}) ${providerText(body, answer.sent)}`.trim(),
     );
   }
   throw new Error(`bKash neither accepted nor refused the payment (HTTP ${status})`);

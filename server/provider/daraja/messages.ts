@@ -96,9 +96,12 @@ const isRefusalWith500 = ({ errorCode, errorMessage }: Envelope): boolean =>
  * The reason is `busy` if the payer's phone has another prompt. The message has Safaricom's own text, because one code has several
  * meanings: a wrong short code and a wrong passkey are both 500.001.1001.
  */
-function declined(text: string, code: string, { status, body }: Answer): Declined {
+function declined(text: string, code: string, { status, body, sent }: Answer): Declined {
   const reason: Reason = /unable to lock subscriber/i.test(text) ? "busy" : "provider_error";
-  return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status}) ${providerText(body)}`.trim());
+  return new Declined(
+    reason,
+    `Safaricom refused the push: ${code} (HTTP ${status}) ${providerText(body, sent)}`.trim(),
+  );
 }
 
 /**

@@ -93,7 +93,10 @@ export function readAcceptance(answer: Answer): Initiated {
   if (status >= 200 && status < 300 && !isUnsuccessful && reference !== undefined) return { reference };
   // An error that names a transaction is unknown: the payer may have a prompt.
   if (reference === undefined && isRefused(answer, isUnsuccessful || hasErrorText(body))) {
-    throw new Declined("provider_error", `Lipana refused the push (HTTP ${status}) ${providerText(body)}`.trim());
+    throw new Declined(
+      "provider_error",
+      `Lipana refused the push (HTTP ${status}) ${providerText(body, answer.sent)}`.trim(),
+    );
   }
   throw new Error(`Lipana neither accepted nor refused the push (HTTP ${status})`);
 }

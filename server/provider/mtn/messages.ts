@@ -92,7 +92,7 @@ export function readAcceptance(answer: Answer, reference: string): Initiated {
     const reason = ending?.status === "failed" ? ending.reason : "provider_error";
     throw new Declined(
       reason,
-      `MTN refused the request: ${given || "no code"} (HTTP ${status}) ${providerText(body)}`.trim(),
+      `MTN refused the request: ${given || "no code"} (HTTP ${status}) ${providerText(body, answer.sent)}`.trim(),
     );
   }
   throw new Error(`MTN neither accepted nor refused the request (HTTP ${status})`);

@@ -56,7 +56,10 @@ export function readAcceptance(answer: Answer, orderId: string): Initiated {
   if (status === 200 && isAccepted) return { reference: orderId };
   // The answer to a repeated `order_id` is not known. `isRefused` reads "duplicate" and "already" as unknown.
   if (stated?.status !== "SUCCESS" && isRefused(answer, stated?.status === "ERROR" || hasErrorText(body))) {
-    throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status}) ${providerText(body)}`.trim());
+    throw new Declined(
+      "provider_error",
+      `ZenoPay refused the payment (HTTP ${status}) ${providerText(body, answer.sent)}`.trim(),
+    );
   }
   throw new Error(`ZenoPay neither accepted nor refused the payment (HTTP ${status})`);
 }
